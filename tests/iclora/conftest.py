@@ -9,10 +9,11 @@ import httpx2
 import pytest
 from browsing import CHROMIUM, Faults, visit
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from served import Served, build, serving
+from served import Served, build, opened, serving
 
 import iclora
 from iclora.offline import MINIATURE
+from iclora.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,21 @@ def unscored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def served(built: Path, tmp_path: Path) -> Iterator[Served]:
-    with serving(shutil.copytree(built, tmp_path / "run")) as page:
+def home(built: Path, tmp_path: Path) -> Path:
+    """A copy of the run, for one test."""
+    return shutil.copytree(built, tmp_path / "run")
+
+
+@pytest.fixture
+def run(home: Path) -> Iterator[Run]:
+    run = opened(home)
+    with run.store:
+        yield run
+
+
+@pytest.fixture
+def served(home: Path) -> Iterator[Served]:
+    with serving(home) as page:
         yield page
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,8 @@ import httpx2
 import pytest
 from browsing import Faults, here, visit_wall, wait_for
 from playwright.sync_api import BrowserContext, Page, expect
-from served import Served, finish, opened, serving, undo
+from served import Served, finish, opened, undo
+from tabled import apply, parts, row, table
 
 from iclora.page.judging import Typed
 from iclora.page.others import base_of
@@ -25,7 +23,7 @@ from miniature import film
 from miniature.world import draw_scene
 from pipeline.dataset import uses
 from pipeline.errors import BadInput
-from pipeline.records import Appearance, Corrections, Parts, Rejected, Row, Tie
+from pipeline.records import Appearance, Corrections, Rejected, Row, Tie
 from pipeline.review import csv_table
 from pipeline.review.notes import captioners_word, persons_word
 
@@ -62,28 +60,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for shot in range(4):
             film.picture(draw_scene(rng), home / f"film-{folder}" / f"{shot}.png")
     return finish(home, ANSWERS, "caption.attempts=1", "group.window=3", "filter.recurring=false")
-
-
-@pytest.fixture
-def home(built: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(built, tmp_path / "run")
-
-
-@pytest.fixture
-def run(home: Path) -> Iterator[Run]:
-    run = opened(home)
-    with run.store:
-        yield run
-
-
-def row(run: Run, number: int) -> Row:
-    """The row of an answer."""
-    return run.reviewed()[number]
-
-
-def parts(row: Row) -> Parts:
-    assert row.caption.parts
-    return row.caption.parts
 
 
 def names(row: Row) -> tuple[str, ...]:
@@ -258,25 +234,6 @@ def test_a_plain_text_is_left_alone_with_a_sentence(run: Run) -> None:
 # ---- the table
 
 
-def table(run: Run) -> list[dict[str, str]]:
-    run.write_review()
-    text = (run.folder / "captions.csv").read_text(encoding="utf-8-sig")
-    return list(csv.DictReader(io.StringIO(text, newline="")))
-
-
-def apply(run: Run, number: int, **cells: str) -> list[Any]:
-    """Applies a table in which some cells of an answer's row were edited."""
-    grid = row(run, number).id
-    lines = [line | cells if line["id"] == grid else line for line in table(run)]
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, list(lines[0]), quoting=csv.QUOTE_ALL)
-    writer.writeheader()
-    writer.writerows(lines)
-    path = run.folder / "edited.csv"
-    path.write_text(buffer.getvalue(), encoding="utf-8", newline="")
-    return run.apply(path)
-
-
 def test_the_table_holds_ties_and_strangers_and_reads_them_back(run: Run) -> None:
     lines = {line["id"]: line for line in table(run)}
     cells = [(lines[row(run, number).id]["ties"], lines[row(run, number).id]["strangers"]) for number in range(3)]
@@ -317,18 +274,6 @@ def test_an_edit_of_ties_that_were_changed_elsewhere_is_in_doubt(run: Run) -> No
 
 
 # ---- the page
-
-
-@pytest.fixture
-def served(home: Path) -> Iterator[Served]:
-    with serving(home) as page:
-        yield page
-
-
-@pytest.fixture
-def client(served: Served) -> Iterator[httpx2.Client]:
-    with served.client() as client:
-        yield client
 
 
 def stored(served: Served, number: int = STRANGER) -> Row:

@@ -3,8 +3,7 @@
 import json
 import random
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,18 +50,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         answers.append(answer(scenes))
     small = ("layout.panel_width=160", "layout.panel_height=96")
     return finish(home, answers, "caption.attempts=1", "group.prove=false", *small)
-
-
-@pytest.fixture
-def home(built: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(built, tmp_path / "run")
-
-
-@pytest.fixture
-def run(home: Path) -> Iterator[Run]:
-    run = opened(home)
-    with run.store:
-        yield run
 
 
 def rows(run: Run) -> list[Row]:

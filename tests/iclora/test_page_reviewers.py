@@ -3,7 +3,6 @@
 import csv
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,11 +26,6 @@ DARK = "too dark"
 @pytest.fixture(scope="module")
 def built(unscored: Path) -> Path:
     return unscored
-
-
-@pytest.fixture
-def home(built: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(built, tmp_path / "run")
 
 
 @pytest.fixture

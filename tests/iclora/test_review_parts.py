@@ -1,10 +1,7 @@
 """A person edits the parts of a caption: its summary and how its people look, in the table and on the page."""
 
-import csv
-import io
 import json
 import random
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
-from served import Served, carried_out, finish, opened, serving
+from served import Served, carried_out, finish, opened
+from tabled import apply, parts, row, table, write
 
 from iclora.run import Run
 from miniature import film
@@ -70,51 +68,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for shot in range(3):
             film.picture(draw_scene(rng), home / f"film-{folder}" / f"{shot}.png")
     return finish(home, ANSWERS, "caption.attempts=1")
-
-
-@pytest.fixture
-def home(built: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(built, tmp_path / "run")
-
-
-@pytest.fixture
-def run(home: Path) -> Iterator[Run]:
-    run = opened(home)
-    with run.store:
-        yield run
-
-
-def row(run: Run, number: int) -> Row:
-    """The row of an answer."""
-    return run.reviewed()[number]
-
-
-def parts(row: Row) -> Parts:
-    assert row.caption.parts
-    return row.caption.parts
-
-
-def table(run: Run) -> list[dict[str, str]]:
-    run.write_review()
-    text = (run.folder / "captions.csv").read_text(encoding="utf-8-sig")
-    return list(csv.DictReader(io.StringIO(text, newline="")))
-
-
-def write(run: Run, lines: list[dict[str, str]]) -> Path:
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, list(lines[0]), quoting=csv.QUOTE_ALL)
-    writer.writeheader()
-    writer.writerows(lines)
-    path = run.folder / "edited.csv"
-    path.write_text(buffer.getvalue(), encoding="utf-8", newline="")
-    return path
-
-
-def apply(run: Run, number: int, **cells: str) -> list[reviews.Change]:
-    """Applies a table in which some cells of an answer's row were edited."""
-    grid = row(run, number).id
-    lines = [line | cells if line["id"] == grid else line for line in table(run)]
-    return run.apply(write(run, lines))
 
 
 def doubt(run: Run, number: int, **cells: str) -> str:
@@ -414,18 +367,6 @@ def test_a_captioners_remark_says_where_its_own_texts_speak_against_it() -> None
 
 
 # ---- the page
-
-
-@pytest.fixture
-def served(home: Path) -> Iterator[Served]:
-    with serving(home) as page:
-        yield page
-
-
-@pytest.fixture
-def client(served: Served) -> Iterator[httpx2.Client]:
-    with served.client() as client:
-        yield client
 
 
 def shown(client: httpx2.Client, served: Served, number: int = STRANGER) -> dict[str, Any]:
