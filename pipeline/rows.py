@@ -83,7 +83,7 @@ class OnDisk:
         Raises:
             BadInput: the file can't be read.
         """
-        wanted = np.arange(*places.indices(self._count)) if isinstance(places, slice) else np.asarray(places, int)
+        wanted = _numbers(places, self._count)
         flat = wanted.ravel()
         found = np.full((len(flat), self.shape[1]), np.nan, np.float32)
         known = np.flatnonzero(self._known[flat])
@@ -145,7 +145,7 @@ class Without:
         return len(self._of) - len(self._gaps)
 
     def __getitem__(self, places: Any, /) -> np.ndarray:
-        wanted = np.arange(*places.indices(len(self))) if isinstance(places, slice) else np.asarray(places, int)
+        wanted = _numbers(places, len(self))
         found: np.ndarray = self._of[wanted + np.searchsorted(self._gaps, wanted, "right")]
         return found
 
@@ -164,9 +164,18 @@ class Joined:
         return len(self._first) + len(self._second)
 
     def __getitem__(self, places: Any, /) -> np.ndarray:
-        wanted = np.arange(*places.indices(len(self))) if isinstance(places, slice) else np.asarray(places, int)
+        wanted = _numbers(places, len(self))
         flat, border = wanted.ravel(), len(self._first)
         found = np.empty((len(flat), self.shape[1]), np.float32)
         found[flat < border] = self._first[flat[flat < border]]
         found[flat >= border] = self._second[flat[flat >= border] - border]
         return found.reshape(*wanted.shape, self.shape[1])
+
+
+def _numbers(places: Any, count: int) -> np.ndarray:
+    """Places, however they are given, as numbers.
+
+    Args:
+        count: of all rows.
+    """
+    return np.arange(*places.indices(count)) if isinstance(places, slice) else np.asarray(places, int)

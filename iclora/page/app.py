@@ -104,8 +104,8 @@ def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAP
         token: what every request but that for the page must carry.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    page = access.read("page.html")
-    access.guard(app, address, token, {"/": page, COMPARING: access.read(access.COMPARING)})
+    page, compare = access.read("page.html"), access.read(access.COMPARING)
+    access.guard(app, address, token, {"/": page, COMPARING: compare})
     access.explain(app)
     _explain(app, session, jobs)
     _look(app, session, jobs, page)
@@ -115,7 +115,7 @@ def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAP
     keys.REVIEW.add(app, session.run.folder, jobs)
     for routes in (bulk_routes, crop_routes, rejected_routes):
         routes.add(app, session, jobs)
-    app.mount(COMPARING, Later(partial(_comparing, session, jobs), jobs))
+    app.mount(COMPARING, Later(partial(_comparing, session, jobs, compare), jobs))
     return app
 
 
@@ -133,11 +133,11 @@ class Later:
         await self._app(scope, receive, send)
 
 
-def _comparing(session: ReviewSession, jobs: Jobs) -> FastAPI:
+def _comparing(session: ReviewSession, jobs: Jobs, page: str) -> FastAPI:
     from iclora.evaluation.comparison import Comparison
     from iclora.page import comparing
 
-    return comparing.routes(Comparison(session.run.evaluation, by=session.reviewer), jobs)
+    return comparing.routes(Comparison(session.run.evaluation, by=session.reviewer), jobs, page)
 
 
 def _explain(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:

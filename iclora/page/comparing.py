@@ -31,15 +31,15 @@ def make(comparison: Comparison, jobs: Jobs, address: str, token: str) -> FastAP
         address: host and port where it is served.
         token: what every request but that for the page must carry.
     """
-    app = routes(comparison, jobs)
-    access.guard(app, address, token, {"/": access.read(access.COMPARING)})
+    page = access.read(access.COMPARING)
+    app = routes(comparison, jobs, page)
+    access.guard(app, address, token, {"/": page})
     return app
 
 
-def routes(comparison: Comparison, jobs: Jobs) -> FastAPI:
-    """What answers the page's requests, without a guard."""
+def routes(comparison: Comparison, jobs: Jobs, page: str) -> FastAPI:
+    """What answers the page's requests, without a guard; the page as `access.read` returns it."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    page = access.read(access.COMPARING)
     access.explain(app)
     keys.COMPARING.add(app, comparison.folder, jobs)
     read = list[Marking]()

@@ -44,8 +44,14 @@ def _seen(parts: Parts, people: Iterable[Appearance]) -> Iterator[Appearance]:
 
 
 def _without(ties: Iterable[Tie], strangers: Sequence[int]) -> tuple[Tie, ...]:
-    left = (replace(tie, panels=tuple(panel for panel in tie.panels if panel not in strangers)) for tie in ties)
-    return tuple(tie for tie in left if len(tie.panels) > 1)
+    return _still_ties(
+        replace(tie, panels=tuple(panel for panel in tie.panels if panel not in strangers)) for tie in ties
+    )
+
+
+def _still_ties(ties: Iterable[Tie]) -> tuple[Tie, ...]:
+    """Those that are left with two panels or more."""
+    return tuple(tie for tie in ties if len(tie.panels) > 1)
 
 
 def is_said(parts: Parts, panel: int) -> bool:
@@ -88,8 +94,7 @@ def ties_followed(ties: Iterable[Tie], places: Sequence[int | None]) -> tuple[Ti
     Args:
         places: as in `followed`.
     """
-    moved = (replace(tie, panels=followed(tie.panels, places)) for tie in ties)
-    return tuple(tie for tie in moved if len(tie.panels) > 1)
+    return _still_ties(replace(tie, panels=followed(tie.panels, places)) for tie in ties)
 
 
 def rearranged(said: Corrections, places: Sequence[int | None]) -> Corrections:
