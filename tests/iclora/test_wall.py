@@ -97,6 +97,19 @@ def test_a_whole_review_is_done_with_the_keyboard_alone(page: Page, served: Serv
     assert not any("tale" in row.caption.text for row in rows(served).values())
 
 
+def test_a_search_sent_by_enter_leaves_alone_what_is_done_after_it(page: Page) -> None:
+    press, order = page.keyboard.press, ids(page)
+    press("/")
+    page.keyboard.type(order[0])
+    press("Enter")
+    wait_for(page, f"1 of {GRIDS} rows have '{order[0]}'")
+    press(" ")
+    page.evaluate("say('done since')")
+    page.wait_for_timeout(500)  # twice as long as the page waits for more to be typed
+    expect(page.locator("#status")).to_have_text("done since")
+    expect(page.locator("[aria-selected=true]")).to_have_count(1)
+
+
 def test_while_captions_are_checked_the_wall_says_so_and_then_has_their_problems(
     context: BrowserContext, served: Served, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:

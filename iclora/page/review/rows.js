@@ -121,10 +121,11 @@ function sortBy(by) {
   render();
 }
 
-let seeking = 0;
+let seeking = 0, sought = 0;  // the latest search; and the timer of the next, while one is typed
 
 /* Only rows whose caption, note or id has the text are shown; without a text, all are. */
 async function search(text) {
+  clearTimeout(sought);  // a search that is sent by Enter does not come a second time, over what has been done since
   const mine = ++seeking;
   try {
     const found = text.trim() ? new Set(await call("search", {text})) : null;

@@ -19,7 +19,6 @@ $("wall").addEventListener("click", clicked);
 $("wall").addEventListener("dblclick", (event) => { const cell = event.target.closest("[role=gridcell]"); if (cell) openGrid(cell.dataset.id); });
 $("wall").addEventListener("focusin", ({target: {dataset}}) => { if (dataset.id && dataset.id !== current) { current = dataset.id; renderWall(); } });
 $("sort").addEventListener("change", () => sortBy($("sort").value));
-let sought = 0;
 $("search").addEventListener("input", () => { clearTimeout(sought); sought = setTimeout(() => search($("search").value), PAUSE); });
 $("note").addEventListener("change", saveNote);
 $("text").addEventListener("input", typed);
