@@ -66,10 +66,10 @@ class Jobs:
         """Runs what comes `in_turn`, in the thread that calls it, until `end`.
 
         Args:
-            idle: called when nothing is to be done, and does a little of what can wait; gives whether more of it is
-                left.
+            idle: called when nothing is to be done, but not before the first call, which it would slow down. Does a
+                little of what can wait; gives whether more of it is left.
         """
-        is_left = True
+        is_left = False
         while True:
             try:
                 call = self._calls.get(block=not is_left)

@@ -44,9 +44,8 @@ class Looking:
     def read(self, progress: Progress = silent) -> CurrentRows:
         """The rows as they are now; the first time takes long, which `progress` is told of."""
         with garbage.paused():
-            anew = self._rows.update(progress)
-        if anew:
-            gc.freeze()  # it stays; looking through all of it for cycles would hold up a request now and then
+            if self._rows.update(progress):
+                gc.freeze()  # it stays; looking through all of it for cycles would hold up a request now and then
         return self._rows
 
     @property

@@ -8,8 +8,9 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +21,6 @@ from iclora.page import app, views
 from iclora.page.jobs import Jobs
 from iclora.page.session import ReviewSession
 from iclora.run import Run
-from pipeline.errors import BadInput
 from pipeline.progress import Progress, silent
 
 LAST_SECONDS = 1
@@ -54,8 +54,11 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def start(self) -> None:
+        """Starts it, and waits until it answers: what it imports would make the first visitor wait."""
         self._thread = threading.Thread(target=self._serve_requests, daemon=True)
         self._thread.start()
+        while not self.started and self._thread.is_alive():
+            time.sleep(SWITCH)
 
     def stop(self) -> None:
         """Stops it, and waits for that: what it listens at must not be closed before."""
@@ -93,16 +96,9 @@ def serve(run: Run, opened: Callable[[str], None], progress: Progress = silent, 
         KeyboardInterrupt: Ctrl-C came while the captioner or the scorer was at work, and cut that off.
     """
     session = ReviewSession(run, reviewer)
-    session.read(progress)  # read before anybody waits for them in a browser
-
-    def idle() -> bool:
-        if session.listed:
-            return session.check_some()
-        with suppress(BadInput):  # whoever asks for the rows is told
-            views.state(session)  # so that the first visitor does not wait for it
-        return bool(session.listed)
-
-    if serve_page(partial(app.make, session), opened, idle).cut_off:
+    session.read(progress)
+    views.state(session)  # made before anybody waits for it in a browser
+    if serve_page(partial(app.make, session), opened, session.check_some).cut_off:
         raise KeyboardInterrupt
     return sum(len(step.parts) for step in session.steps)
 

@@ -6,11 +6,13 @@ import codecs
 import re
 import unicodedata
 from itertools import filterfalse
-
-from charset_normalizer import CharsetMatches, from_bytes
+from typing import TYPE_CHECKING
 
 from pipeline.sources.base import Fault
 from pipeline.text import lint
+
+if TYPE_CHECKING:
+    from charset_normalizer import CharsetMatches
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -127,6 +129,8 @@ def _guessed(content: bytes, begins: str) -> str | Fault:
     """The one likely reading of bytes that are no Unicode, or a fault that names the likely ones."""
     if (english := content.decode("cp1252", errors="replace")) and _reads_like_english(english):
         return english
+    from charset_normalizer import from_bytes  # whose tables take long to read
+
     sample = content if len(content) <= SAMPLED else content[:SAMPLED].rpartition(b"\n")[0] or content[:SAMPLED]
     likely = _likely(from_bytes(sample))
     # Two bytes of anything are a letter of some script.

@@ -15,7 +15,6 @@ from pipeline.duplicates import exact
 from pipeline.engines._capacity import capacity
 from pipeline.engines.base import Alone, Stage
 from pipeline.errors import BadInput
-from pipeline.films import hygiene
 from pipeline.plugins import extras
 from pipeline.progress import Progress
 from pipeline.records import Record, Rejected, content_id
@@ -144,6 +143,8 @@ def _facts(items: Sequence[Item], task: Task, records: Sequence[Record]) -> dict
 
 def _lettered(records: Sequence[Record]) -> Iterator[str]:
     """What is said of shots that have no frame without burnt-in text."""
+    from pipeline.films import hygiene  # with what reads films, which whoever collects nothing can do without
+
     marked = [record for record in records if any(hygiene.shows_text(note) for note in record.notes)]
     if marked:
         has = counted(marked, "shot shows", "shots show")
