@@ -133,7 +133,7 @@ def called(small: Image.Image) -> None:
     cv2.calcHist(
         [cv2.cvtColor(colours, cv2.COLOR_RGB2HSV)], [0, 1, 2], None, list(inspect.BINS), [0, 180, 0, 256, 0, 256]
     )
-    cv2.meanStdDev(cv2.Laplacian(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY), cv2.CV_16S))  # sharpness
+    cv2.norm(cv2.Laplacian(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY), cv2.CV_16S), cv2.NORM_L2SQR)  # sharpness
     for size in ((blanks.CELLS, blanks.CELLS * colours.shape[0] // colours.shape[1]), (256, blanks.ROWS)):
         cv2.resize(colours, size, interpolation=cv2.INTER_AREA)  # whether it is blank
     small.thumbnail((faces.SIDE, faces.SIDE), Image.Resampling.BOX)  # the crop's place

@@ -124,7 +124,7 @@ class _Sum:
 
     def seen(self) -> _Seen:
         mean = (self.total / self.count).astype(np.float32)
-        changes = np.sqrt(np.maximum(self.squares / self.count - mean**2, 0)).max(axis=2)
+        changes = _strongest(np.sqrt(np.maximum(self.squares / self.count - mean**2, 0)))
         return _Seen(_axis(mean, changes), _axis(mean.transpose(1, 0, 2), changes.T))
 
 
@@ -176,7 +176,7 @@ def _axis(mean: Floats, changes: Floats) -> _Axis:
     score = np.empty((lines, length), np.float32)
     margins = np.empty((lines, 1), np.float32)
     for side, part in zip(sides, (slice(0, half), slice(half, lines)), strict=True):
-        off = np.abs(mean[part] - np.asarray(side.colour, np.float32)).max(axis=2)
+        off = _strongest(np.abs(mean[part] - np.asarray(side.colour, np.float32)))
         score[part] = np.maximum(off, changes[part])
         margins[part] = min(max(LEAST_MARGIN, 1.5 * side.noise + 2), MOST_MARGIN)
     packed = zlib.compress(np.packbits(score > margins).tobytes(), 1)
@@ -186,9 +186,15 @@ def _axis(mean: Floats, changes: Floats) -> _Axis:
 def _side(mean: Floats, changes: Floats) -> _Side:
     blue, green, red = (float(np.median(mean[..., channel])) for channel in range(3))
     colour = (blue, green, red)
-    off = np.maximum(np.abs(mean - np.asarray(colour, np.float32)).max(axis=2), changes)
+    off = np.maximum(_strongest(np.abs(mean - np.asarray(colour, np.float32))), changes)
     noise = float(np.percentile(off, 90))
     return _Side(colour, noise, noise <= EVEN)
+
+
+def _strongest(levels: Floats) -> Floats:
+    """The largest of the three channels of each pixel. Along so short an axis, `max` takes five times as long."""
+    blue, green, red = (levels[..., channel] for channel in range(3))
+    return np.maximum(np.maximum(blue, green), red)
 
 
 # ---- one shot, one axis

@@ -184,12 +184,6 @@ def _rank(frame: Frame) -> tuple[int, bool, bool, float]:
 # ---- measures
 
 
-def sharpness(image: NDArray[np.uint8]) -> float:
-    """Variance of the Laplacian of the grey image; higher is sharper, comparable within one film only."""
-    edges = cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.CV_16S)
-    return float(cv2.meanStdDev(edges)[1].item() ** 2)
-
-
 def is_outlier(before: NDArray[np.uint8], image: NDArray[np.uint8], after: NDArray[np.uint8]) -> bool:
     """Whether a picture differs from both its neighbours while they are alike."""
     least = _distance(image, after)

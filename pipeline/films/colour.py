@@ -88,8 +88,8 @@ class Scaler:
         large = frame.width >= HD[0] or frame.height > HD[1]
         matrix = Colorspace.ITU709 if untold and large else None
         return self._reformatter.reformat(
-            frame, width, height, name, src_colorspace=matrix, interpolation=self._interpolation
-        )
+            frame, width, height, name, src_colorspace=matrix, interpolation=self._interpolation, threads=1
+        )  # in this thread: the decoder's have all cores, and handing over takes longer than is won
 
 
 def picture(frame: av.VideoFrame, tags: Tags, size: tuple[int, int], scaler: Scaler | None = None) -> Picture:

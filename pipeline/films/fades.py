@@ -48,7 +48,7 @@ class Fades:
     def add(self, image: NDArray[np.uint8], sample: int, times: int) -> Iterator[Change]:
         grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32)
         cells = np.asarray(cv2.resize(grey, CELLS, interpolation=cv2.INTER_AREA), np.float32)
-        contrast = float(cells.std())
+        contrast = float(cv2.meanStdDev(cells)[1].item())
         if contrast <= BLANK:
             yield from self._meet_blank(sample, times)
             return

@@ -17,6 +17,7 @@ from pipeline.films.choice import Chooser, Frame, Shot
 from pipeline.films.colour import Orientation
 from pipeline.films.cuts import Cutter, Method, Sample
 from pipeline.films.decoding import HELD_BYTES, Film, Picture
+from pipeline.pixels.edges import sharpness
 
 DETECT_WIDTH = 256  # px; what PySceneDetect scales to by default
 MEASURE_WIDTH = 512  # px; a frame that is out of focus by a few pixels looks sharp when it is smaller
@@ -115,7 +116,7 @@ class FilmReader:
                 time=picture.time,
                 end=end,
                 state=picture.state,
-                sharpness=choice.sharpness(now.image),
+                sharpness=sharpness(np.asarray(cv2.cvtColor(now.image, cv2.COLOR_BGR2GRAY), np.uint8)),
                 combed=self._is_combed(now),
                 outlier=self._is_outlier(now, after),
                 tags=picture.tags,

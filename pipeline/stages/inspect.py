@@ -19,6 +19,7 @@ from pipeline.errors import BadInput
 from pipeline.films import blanks
 from pipeline.pixels import CENTRE, faces, subject
 from pipeline.pixels.colour import IGNORED
+from pipeline.pixels.edges import sharpness
 from pipeline.pixels.opening import SEVERAL
 from pipeline.records import TAKEN_IN, Record, Rejected
 from pipeline.review import taking
@@ -148,7 +149,7 @@ def measure(record: Record, folder: Path, layout: LayoutSection, *, taken: bool 
         phash=phash,
         turned="".join(turned),
         pixels=hashlib.sha256(repr((width, height)).encode() + colours.tobytes()).hexdigest(),
-        sharpness=round(float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1].item()) ** 2, 3),
+        sharpness=round(sharpness(np.asarray(grey, np.uint8)), 3),
         exposure=round(float(grey.mean()) / 255, 4),
         histogram=_histogram(colours),
     )
