@@ -21,6 +21,8 @@ from training.config import Config
 
 SINGLE = 4
 """Bytes of a number in 32 bits."""
+OF_HEAD = 64
+"""Numbers of a token in one head of attention, the fewest of all families."""
 GATED = 1.5
 """Wide layers whose outputs are more than so many times what the narrow one reads have a gate among them."""
 TWO_STREAMS = re.compile(r"(?:^|\.)(?:\w*_context|add_[qkv]_proj|to_add_out|norm_added_[qk]|txt_\w+)(?:\.|$)")
@@ -30,6 +32,8 @@ GATE_OF_ATTENTION = re.compile(r"to_gate$")
 """Both read the same as the layers for the queries."""
 OUTPUT = re.compile(r"(?:to_out|to_out\.0|to_add_out)$")
 """Layers that read attention's output."""
+OUTPUT_OF_BOTH = re.compile(r"(?:to_out|proj_out)$")
+"""Layers that read attention's output and the feed-forward part's side by side, in blocks that make both at once."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,16 @@ def peak(backend: Backend, config: Config, lora: Lora, sight: Sight, device: tor
     learning = {name: _within(name, lora) for name, block in blocks.items() if _within(name, lora)}
     of_tokens = frozenset().union(*learning.values())
     inside = [
-        _Block(blocks[name], of_tokens, width, lora.rank, SINGLE if mixed else size, size, backend.modulation_per_token)
+        _Block(
+            block=blocks[name],
+            of_tokens=of_tokens,
+            width=width,
+            rank=lora.rank,
+            of_norm=SINGLE if mixed else size,
+            size=size,
+            modulation=backend.modulation_per_token,
+            fused=machine.weights_format(config, device) in {"fp32", "bf16"},
+        )
         for name in learning
     ]
     # The last block's output, and cosine and sine of every token's position.
@@ -118,6 +131,8 @@ class _Block:
     """Bytes per number elsewhere."""
     modulation: int
     """As in `Backend.modulation_per_token`."""
+    fused: bool
+    """Whether a layer and its LoRA read one input; peft's own has one more, in 32 bits and then in 16."""
 
     @cached_property
     def layers(self) -> dict[str, nn.Linear]:
@@ -145,11 +160,10 @@ class _Block:
         Attention's output, which in most blocks is the next layer's input. The input of norms. Modulation by frozen
         layers keeps only a vector.
         """
-        mixed = self.of_norm != self.size
         for name, layer in self.layers.items():
             shares = KEYS_AND_VALUES.search(name)
-            # Under autocast norms return 32 bits, of which queries, keys, values and gate have a copy each.
-            alone = mixed or not (shares or GATE_OF_ATTENTION.search(name))
+            # Of a norm's output in 32 bits, queries, keys, values and gate have a copy each.
+            alone = self._widened or not self.fused or not (shares or GATE_OF_ATTENTION.search(name))
             yield name, layer.in_features * alone + self.rank, self.size
             if shares or (layer.out_features >= layer.in_features and not OUTPUT.search(name)):
                 yield name, max(layer.out_features, self.width), self.size
@@ -160,8 +174,12 @@ class _Block:
             for name, layer in beside.items():
                 if name not in self.layers:
                     yield name, layer.out_features, self.size
-        if not any(OUTPUT.search(name) and layer.in_features == self.width for name, layer in self.layers.items()):
+        read = any(OUTPUT.search(name) and layer.in_features == self.width for name, layer in self.layers.items())
+        if not read or self._attends_widened:
             yield "", self.width, self.size
+        if self._attends_widened and not any(KEYS_AND_VALUES.search(name) for name in self.layers):
+            yield "", 2 * self.width, self.size  # queries and keys as cast for attention, beside what they are part of
+        yield "", 3 * self.width // OF_HEAD, SINGLE  # what attention and the norms of queries and keys keep of a head
         yield from self._of_norms()
 
     def _of_norms(self) -> Iterator[tuple[str, int, int]]:
@@ -196,14 +214,54 @@ class _Block:
 
     def passing(self, sight: Sight) -> float:
         """What passes through the backward pass at once: the gradients of the input and the output of a layer, one of
-        them twice where gated activation functions split it, and the gradients before and after a norm."""
+        them twice where gated activation functions split it, the input's once more from peft's own LoRA, and the
+        gradients before and after a norm; or what the block holds at the end of its forward pass, if that is more."""
         split = {name for down, beside in self._gates().items() for name in (down, *beside)}
         widest = max(
             self._seen(name, sight)
-            * (layer.in_features + layer.out_features + (name in split) * max(layer.in_features, layer.out_features))
+            * (
+                layer.in_features
+                + layer.out_features
+                + (name in split) * max(layer.in_features, layer.out_features)
+                + (not self.fused) * layer.in_features
+            )
             for name, layer in self.layers.items()
         )
-        return widest * self.size + 2 * sight.tokens * self.width * self.of_norm
+        backward = widest * self.size + 2 * sight.tokens * self.width * self.of_norm
+        return max(backward, self._at_its_end(sight))
+
+    def _at_its_end(self, sight: Sight) -> float:
+        """What the forward pass of a block under autocast holds last that the backward pass does not read: outputs of
+        norms in 32 bits before and after they are modulated; and, where one layer reads attention's output and that of
+        an activation function side by side, these and both in 32 bits."""
+        norms = [name for name, module in self._widening if isinstance(module, nn.LayerNorm)]
+        # What attention and the feed-forward part give, before and after they are weighted; from peft's own LoRA apart.
+        halves = (2 if self.fused else 3) * self.size
+        held = sum(self._seen(name, sight) * self.width * (2 * SINGLE + halves) for name in norms)
+        for name, layer in self.layers.items():
+            if self._attends_widened and OUTPUT_OF_BOTH.search(name) and layer.in_features > layer.out_features:
+                beside = layer.in_features - self.width
+                both = layer.in_features * SINGLE + beside * self.size + self.width * (2 * SINGLE + self.size)
+                held = max(held, self._seen(name, sight) * both)
+        gradient = sight.tokens * self.width * self.size  # of its output, which waits for it to be recomputed
+        return held + gradient if held else 0.0
+
+    @cached_property
+    def _widening(self) -> list[tuple[str, nn.Module]]:
+        """Norms that give 32 bits under autocast, with their names: torch's own. diffusers' go back to 16."""
+        mixed = self.of_norm != self.size
+        named = self.block.named_modules() if mixed else ()
+        return [(name, module) for name, module in named if isinstance(module, (nn.LayerNorm, nn.RMSNorm))]
+
+    @property
+    def _widened(self) -> bool:
+        """Whether the layers before attention read 32 bits."""
+        return any(isinstance(module, nn.LayerNorm) for _, module in self._widening)
+
+    @property
+    def _attends_widened(self) -> bool:
+        """Whether attention gives 32 bits, as many as its queries had before they were cast for it."""
+        return any(isinstance(module, nn.RMSNorm) for _, module in self._widening)
 
     @property
     def _has_streams(self) -> bool:

@@ -1,19 +1,26 @@
-"""The activations that a plan foresees, against those of a training step, counted operation by operation on a CPU."""
+"""The activations that a plan foresees, against those of a training step, counted operation by operation on a CPU: in
+16 bits as they are, and as CUDA's autocast would have them; of small models, and of full size without data."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
+from unittest import mock
 
+import autocast
+import planned
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from training import activations, fused, lora
+from training import activations, fused, lora, machine
 from training.activations import Lora, Sight
 from training.allocation import Peak
 from training.backends.base import Backend, Encoded, References
-from training.config import Config
+from training.config import BaseWeights, Config
 from training.job import find_backend
 
 CPU = torch.device("cpu")
@@ -66,43 +73,101 @@ MEDIUM: dict[str, dict[str, Any]] = {
     },
 }
 """Wide enough for the activations of blocks to outweigh what is constant; shapes as at full size where they matter."""
-BELOW = {"sd-3.5": 0.02}
-"""What may be missing: the layout in which SD 3.5 calls attention costs a copy of its output on a CPU."""
+BELOW = {"sd-3.5": 0.04, "flux-1": 0.02}
+"""What may be missing: the layout in which SD 3.5 calls attention costs a copy of its output on a CPU; in small models
+of FLUX.1, what is outside of the blocks."""
+ABOVE = {"sd-3.5": 0.21, "krea-2": 0.17}
+"""What may be too much of small models as on CUDA, in which one block weighs more beside the others' inputs."""
 
 
 def counted(backend: Backend, config: Config, references: References) -> int:
-    """Bytes of a training step's activations at their peak, in 16 bits."""
+    """Bytes of a small model's training step at their peak, beside weights and gradients, in 16 bits."""
     transformer = backend.part_class("transformer").from_config(backend.config("transformer"))
-    single = set(transformer._keep_in_fp32_modules or ())
     for name, weight in transformer.named_parameters():
-        kept = not single.isdisjoint(name.split("."))
-        weight.data = torch.zeros_like(weight, dtype=torch.float32 if kept else torch.bfloat16)
+        weight.data = torch.zeros_like(weight, dtype=dtype_of(transformer, name))
+    weights = prepared(transformer, backend, config)
+    return bytes_of_step(transformer, backend, weights, (TEXT, 64), CANVAS, references)
+
+
+def counted_at_full_size(backend: Backend, config: Config, text: int, canvas: tuple[int, int]) -> int:
+    """As `counted`, without data."""
+    usual = torch.get_default_dtype()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            transformer = backend.blank("transformer", "cpu")
+        finally:
+            torch.set_default_dtype(usual)
+        for name, weight in transformer.named_parameters():
+            weight.data = weight.data.to(dtype_of(transformer, name))
+        width = next(value for key, value in backend.config("transformer").items() if key in TEXT_WIDTHS)
+        with mock.patch.object(nn.Module, "to", converted):
+            if config.base_weights == "fp8":
+                machine.cast_layers(backend, transformer, torch.bfloat16)
+            weights = prepared(transformer, backend, config)
+            return bytes_of_step(transformer, backend, weights, (text, width), canvas)
+
+
+def converted(module: nn.Module, *said: object, dtype: torch.dtype | None = None, **_: object) -> nn.Module:
+    """As `nn.Module.to` on one device; that exchanges weights in a way that those without data refuse."""
+    wanted = next((one for one in said if isinstance(one, torch.dtype)), dtype)
+    for weight in module.parameters() if wanted else ():
+        weight.data = weight.data.to(wanted)
+    return module
+
+
+TEXT_WIDTHS = {"joint_attention_dim", "cap_feat_dim", "text_hidden_dim"}
+
+
+def dtype_of(transformer: Any, name: str) -> torch.dtype:
+    kept = not set(transformer._keep_in_fp32_modules or ()).isdisjoint(name.split("."))
+    return torch.float32 if kept else torch.bfloat16
+
+
+def prepared(transformer: Any, backend: Backend, config: Config) -> Mapping[str, nn.Parameter]:
+    """The weights of a LoRA on a frozen transformer."""
     transformer.requires_grad_(False)
     if config.checkpointing:
         transformer.enable_gradient_checkpointing()
     weights = lora.attach(transformer, backend, config)
     fused.fuse(transformer)
+    return weights
+
+
+def bytes_of_step(
+    transformer: Any,
+    backend: Backend,
+    weights: Mapping[str, nn.Parameter],
+    text: tuple[int, int],
+    canvas: tuple[int, int],
+    references: References = (),
+) -> int:
+    config, (length, width) = backend.config("transformer"), text
     for weight in weights.values():
         weight.grad = torch.zeros_like(weight)
-    layers = backend.config("transformer").get("num_text_layers")
-    text = torch.zeros(TEXT, layers, 64) if layers else torch.zeros(TEXT, 64)
-    texts: list[Encoded] = [{"text": text, "pooled": torch.zeros(32), "pictures": torch.zeros(TEXT, dtype=torch.bool)}]
-    noise: Tensor = torch.zeros(1, *backend.latent_shape(CANVAS))
+    layers = config.get("num_text_layers")
+    states = torch.zeros(length, *([layers] if layers else []), width)
+    pooled, pictures = torch.zeros(config.get("pooled_projection_dim") or 32), torch.zeros(length, dtype=torch.bool)
+    texts: list[Encoded] = [{"text": states, "pooled": pooled, "pictures": pictures}]
+    noise: Tensor = torch.zeros(1, *backend.latent_shape(canvas))
     with Peak() as peak:
+        for parameter in transformer.parameters():
+            parameter.data = parameter.data.clone()  # counted, as what layers in 8 bits put into their place
+        there = peak.now
         predicted = backend.predict(transformer, noise, torch.tensor([0.5]), texts, references=references)
-        predicted.sum().backward()  # type: ignore[no-untyped-call]
-    return peak.most
+        predicted.float().sum().backward()  # type: ignore[no-untyped-call]
+    return peak.most - there
 
 
+@pytest.mark.parametrize("device", [CPU, planned.GPU], ids=["in 16 bits", "as on CUDA"])
 @pytest.mark.parametrize("again", [True, False], ids=["recomputed", "kept"])
 @pytest.mark.parametrize(
     ("family", "shown"), [*((name, 0) for name in MEDIUM), ("flux-2-klein", 2), ("qwen-image-edit", 2)]
 )
 def test_activations_are_planned_at_most_15_percent_above_what_is_counted_and_never_below(
-    family: str, shown: int, again: bool
+    family: str, shown: int, again: bool, device: torch.device
 ) -> None:
-    """Under CUDA's autocast norms work in 32 bits, which nothing here could count.
-
+    """
     Args:
         shown: reference images.
     """
@@ -113,6 +178,25 @@ def test_activations_are_planned_at_most_15_percent_above_what_is_counted_and_ne
     references = [[torch.zeros(backend.latent_shape(REFERENCE))] * shown] if shown else ()
     tokens = backend.tokens(CANVAS) + shown * backend.tokens(REFERENCE)
     sight = Sight(image=tokens, text=TEXT, together=1, canvas=CANVAS, read=TEXT)
-    planned = activations.peak(backend, config, Lora(frozenset(names), 4, 0), sight, CPU)
-    found = counted(backend, config, references)
-    assert found * (1 - BELOW.get(family, 0)) <= planned <= 1.15 * found
+    told = activations.peak(backend, config, Lora(frozenset(names), 4, 0), sight, device)
+    with nullcontext() if device == CPU else autocast.like_cuda():
+        found = counted(backend, config, references)
+    above = 0.15 if device == CPU else max(0.15, ABOVE.get(family, 0))
+    assert found * (1 - BELOW.get(family, 0)) <= told <= (1 + above) * found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("again", "stored"), [(True, "bf16"), (False, "bf16"), (True, "fp8")], ids=["recomputed", "kept", "in 8 bits"]
+)
+@pytest.mark.parametrize("family", [name for name in MEDIUM if name not in ("qwen-image-edit", "qwen-image-2.1")])
+def test_activations_are_planned_as_well_at_full_size(family: str, again: bool, stored: BaseWeights) -> None:
+    """Qwen-Image-Edit is Qwen-Image, and Qwen-Image-2.1 decides by data how long its text is."""
+    backend = find_backend(family, None, None)
+    config = Config(rank=16, alpha=16, base_weights=stored, checkpointing=again)
+    sight = planned.sight_of(backend, 1)
+    training = planned.phases(backend, config)["training"].parts
+    told = training["activations"] + training.get("base as it computes", 0)
+    with autocast.like_cuda():
+        found = counted_at_full_size(backend, config, sight.text, sight.canvas)
+    assert found * (1 - BELOW.get(family, 0)) <= told <= 1.15 * found
