@@ -97,7 +97,6 @@ def _training(data: Dataset, recipe: Recipe, model: Mapping[str, Any], link: str
         "__version": VERSION,
         "training_method": "LORA",
         **EIGHT_BIT,
-        **model,
         "base_model_name": base.model(__name__, data),
         "concept_file_name": f"{link}/{CONCEPTS}",
         "resolution": f"{data.canvas[0]}x{data.canvas[1]}",
@@ -131,4 +130,5 @@ def _training(data: Dataset, recipe: Recipe, model: Mapping[str, Any], link: str
         "output_model_destination": f"models/{data.task.name}.safetensors",
         "workspace_dir": f"workspace/{data.task.name}",
         "cache_dir": f"workspace-cache/{data.task.name}",
+        **model,
     }

@@ -1,6 +1,7 @@
 """FLUX.2 [klein]: the base models of 4 and 9 billion parameters. LoRAs of one do not fit the other."""
 
 from pipeline.families.base import INSTRUCTION, ComfyUI, Family, References
+from pipeline.families.flux_2 import diffsynth_layers
 
 FAMILY = Family(
     model="black-forest-labs/FLUX.2-klein-base-4B",
@@ -39,7 +40,7 @@ FAMILY = Family(
                 "black-forest-labs/FLUX.2-klein-base-4B:transformer/*.safetensors",
                 "black-forest-labs/FLUX.2-klein-4B:vae/diffusion_pytorch_model.safetensors",
             ],
-            "layers": "to_q,to_k,to_v,to_out.0,add_q_proj,add_k_proj,add_v_proj,to_add_out",
+            "layers": diffsynth_layers(20),
             "flags": ["--tokenizer_path black-forest-labs/FLUX.2-klein-4B:tokenizer/"],
         },
         "diffusers": {"script": "train_dreambooth_lora_flux2_klein.py"},
@@ -73,6 +74,7 @@ FAMILY = Family(
                     "black-forest-labs/FLUX.2-klein-base-9B:transformer/*.safetensors",
                     "black-forest-labs/FLUX.2-klein-9B:vae/diffusion_pytorch_model.safetensors",
                 ],
+                "layers": diffsynth_layers(24),
                 "flags": ["--tokenizer_path black-forest-labs/FLUX.2-klein-9B:tokenizer/"],
             },
             "diffusers": {},

@@ -581,3 +581,14 @@ def test_the_licence_of_a_folder_is_the_one_in_its_model_card(card: str | None, 
     if card is not None:
         (tmp_path / "README.md").write_text(card, encoding="utf-8")
     assert flux.make(str(tmp_path)).licence == licence
+
+
+@pytest.mark.parametrize("base", ["flux-2-klein", "qwen-image", "z-image"])
+def test_diffsynth_is_told_layers_in_every_block_of_models_whose_layers_it_calls_as_diffusers_does(base: str) -> None:
+    backend = find_backend(base, None, None)
+    transformer = backend.blank("transformer")
+    told = base_family(base).trainers["diffsynth"]["layers"].split(",")
+    for block in backend.blocks(transformer):
+        ((home, _),) = [(name, module) for name, module in transformer.named_modules() if module is block]
+        layers = [f"{home}.{name}" for name, module in block.named_modules() if isinstance(module, nn.Linear)]
+        assert any(layer.endswith(f".{one}") or layer == one for layer in layers for one in told), home
