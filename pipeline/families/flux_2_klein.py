@@ -1,7 +1,7 @@
 """FLUX.2 [klein]: the base models of 4 and 9 billion parameters. LoRAs of one do not fit the other."""
 
+from pipeline.families._flux_2 import diffsynth_layers
 from pipeline.families.base import INSTRUCTION, ComfyUI, Family, References
-from pipeline.families.flux_2 import diffsynth_layers
 
 FAMILY = Family(
     model="black-forest-labs/FLUX.2-klein-base-4B",
